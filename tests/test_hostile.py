@@ -118,8 +118,8 @@ for name, text in TEXTS.items():
     try:
         with Cascade(policy(), models={"m": ScriptedModel("m", [text])}) as c:
             result = c.gate(text[:MEGA], text, schema=SCHEMA)
-        found = [isinstance(result, Result), result.accepted, result.text == text, result.reason]
-        print(json.dumps([name, found, process_time() - start]), flush=True)
+        facts = [isinstance(result, Result), result.accepted, result.text == text, result.reason]
+        print(json.dumps([name, facts, process_time() - start]), flush=True)
     except Exception as error:
         print(json.dumps([name, repr(error)[:2000], 0]), flush=True)
         if isinstance(error, MemoryError):
@@ -138,10 +138,10 @@ def gated() -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("name", TEXTS)
 def test_through_a_gate(gated: subprocess.CompletedProcess[str], name: str) -> None:
     """gate() gives a result, whatever the prompt and the answer hold."""
-    results = {n: (found, seconds) for n, found, seconds in map(json.loads, gated.stdout.splitlines())}
+    results = {n: (facts, seconds) for n, facts, seconds in map(json.loads, gated.stdout.splitlines())}
     assert name in results, gated.stderr[-2000:]
-    found, seconds = results[name]
-    assert found in ([True, False, True, "vetoed"], [True, False, True, "unsure"])
+    facts, seconds = results[name]
+    assert facts in ([True, False, True, "vetoed"], [True, False, True, "unsure"])
     assert seconds < SECONDS
 
 
