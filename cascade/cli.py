@@ -10,6 +10,7 @@ from pathlib import Path
 from cascade.util.argument_parser import CommandParser
 from cascade.util.commands import installed_commands
 from cascade.util.extras import MissingExtraError
+from cascade.util.messages import error_text
 from cascade.util.own_packages import NameCollisionError
 from cascade.util.suggestions import nearest
 from cascade.util.version import VERSION
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None, prog: str | None = None) -> int:
     except BrokenPipeError:
         raise
     except (CascadeError, MissingExtraError, NameCollisionError, OSError, ValueError) as error:
-        print(f"cascade: {error}", file=sys.stderr)
+        print(f"cascade: {error_text(error)}", file=sys.stderr)
         return 2
 
 

@@ -90,6 +90,11 @@ class Service:
         )
         self._shadower = self._new_shadower()
 
+    def __repr__(self) -> str:
+        names = [*self.policies]
+        more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+        return f"<{type(self).__name__}: {', '.join(names[:5])}{more}>"
+
     def _observe(
         self,
         kind: "Kind",

@@ -10,7 +10,7 @@ from cascade.policy import load as policy_files
 from cascade.policy.calibrators import from_json
 from cascade.policy.routes import in_words
 from cascade.policy.schema import EmbeddingSpec, ModelSpec, Policy, PolicyFile, TierPolicy
-from cascade.util.counted import counted
+from cascade.util.messages import counted
 from cascade.util.plain_data import usd
 from cascade.util.providers import KEY_ENV
 from cascade.util.suggestions import unknown

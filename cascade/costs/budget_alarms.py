@@ -28,4 +28,4 @@ def check(scope: str, spent_usd: float, limit_usd: float, *, refused: bool = Fal
         _reached.clear()
     _reached[scope] = level
     message = "a budget has no room left" if refused else "a budget is spent in part" if level < 1 else "a budget is spent"
-    log.warning(Event(message, budget=scope, percent=round(100 * level), spent_usd=spent_usd, limit_usd=limit_usd))
+    log.warning(Event(message, budget=scope, percent=round(100 * level), spent_usd=round(spent_usd, 9), limit_usd=limit_usd))

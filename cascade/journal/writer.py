@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from cascade.errors import JournalError
 from cascade.result import Result
 from cascade.util.fork_safety import Pause, register
+from cascade.util.messages import counted
 
 from .record import PendingRecord
 from .store import Store
@@ -141,7 +142,8 @@ class Writer:
         thread.join(timeout)
         if thread.is_alive():
             self._stop.set()
-            raise JournalError(f"{len(self._queue) + self._writing} records could not be written within {timeout:g} s")
+            waiting = counted(len(self._queue) + self._writing, "record")
+            raise JournalError(f"{waiting} could not be written within {timeout:g} s")
 
     def _append(self, item: PendingRecord | tuple[PendingRecord, _Waiter] | _Task | _CloseForFork) -> None:
         if self._closed:

@@ -21,6 +21,7 @@ from cascade.policy.schema import PolicyFile
 from cascade.util.argument_parser import CommandParser
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
+from cascade.util.messages import error_line
 from evals.engines import Engine, add_argument, open_engine
 
 from .audit_page import page
@@ -92,7 +93,7 @@ def main(
     try:
         return _run(args, engine)
     except (CascadeError, OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 2
 
 

@@ -20,6 +20,7 @@ from cascade.models.protocol import ModelError
 from cascade.policy import load as policy_files
 from cascade.util.argument_parser import CommandParser
 from cascade.util.broken_pipe import quietly
+from cascade.util.messages import error_line
 from evals.common.cost_budget import OutOfMoneyError
 from evals.grade import GraderError, names
 from evals.grade.model import Memory, ModelGrader
@@ -98,7 +99,7 @@ def main(
         finally:
             book.close()
     except (GraderError, CascadeError, OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 2
     print("\n".join([*_lines(report, survey), *anchor_lines, *memory.report_lines()]))
     return 1 if report.stopped else 0

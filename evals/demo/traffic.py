@@ -25,6 +25,7 @@ import httpx2
 from cascade.data import STARTER_RECORDING
 from cascade.policy.load import packaged
 from cascade.util.argument_parser import CommandParser
+from cascade.util.messages import error_text
 from evals.recording import Example, RecordingError, read
 
 EXAMPLES = """examples:
@@ -263,7 +264,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         pass
     except (RecordingError, OSError, RuntimeError, TimeoutError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 2
     print(counts.words())
     if counts.ends["200"]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from cascade import CascadeError
 from cascade.util.broken_pipe import quietly
+from cascade.util.messages import error_line
 from evals.common.progress import Progress
 from evals.engines import Engine, open_engine
 from evals.recording import Example, RecordingError, read, where_stands, write
@@ -176,7 +177,7 @@ def main(
             _write(args.recording, args.out or args.recording, job, engine, tally, progress)
             progress.end()
     except (GraderError, RecordingError, CascadeError, OSError, ValueError) as error:
-        print(f"error: {' '.join(str(error).split())}; nothing was written", file=sys.stderr)
+        print(f"error: {error_line(error)}; nothing was written", file=sys.stderr)
         return 2
     print("\n".join([report(tally), *job.memory.report_lines()]))
     return 1 if tally.unfinished else 0

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cascade.costs.prices import Price
-from cascade.util.counted import counted
+from cascade.util.messages import counted
 from evals.common.notes import Notes
 from evals.recording import RecordingError, read, write
 from evals.recording.join import QUESTION_FIELDS, ByPrompt

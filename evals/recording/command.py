@@ -13,7 +13,7 @@ from pathlib import Path
 
 from cascade.policy.thresholds import NO_TASK
 from cascade.util.argument_parser import CommandParser
-from cascade.util.counted import counted
+from cascade.util.messages import counted, error_text
 from evals.common.notes import Notes
 
 from .check import RecordingError
@@ -181,6 +181,6 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.reco
     except BrokenPipeError:
         raise
     except (RecordingError, OSError, ValueError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error_text(error)}", file=sys.stderr)
         return 2
     return 0

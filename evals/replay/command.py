@@ -12,6 +12,7 @@ from cascade import CascadeError, Policy
 from cascade.data import STARTER_RECORDING
 from cascade.util.atomic_write import replacing
 from cascade.util.broken_pipe import quietly
+from cascade.util.messages import error_line
 from evals.engines import Engine, open_engine
 from evals.recording import Example, RecordingError, models_of, read
 
@@ -133,8 +134,7 @@ def main(argv: Sequence[str] | None = None, *, prog: str = "python -m evals.repl
     try:
         report, next_commands = _run(args, engine)
     except (ReplayError, RecordingError, CascadeError, OSError, ValueError) as error:
-        # One line, because a validation error of several lines would hide what matters.
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {error_line(error)}", file=sys.stderr)
         return 2
     for warning in report.warnings:
         print(f"warning: {warning}", file=sys.stderr)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cascade.util.counted import counted
+from cascade.util.messages import counted
 
 from .rows.input_rows import ReplayError
 from .score_table import TierScores

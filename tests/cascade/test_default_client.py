@@ -28,6 +28,11 @@ def policy_file(tmp_path: Path) -> Path:
     return path
 
 
+def test_repr_names_the_policies(policy_file: Path) -> None:
+    with Cascade(policy_file) as service:
+        assert repr(service) == "<Cascade: default, strict>"
+
+
 def test_run_by_argument_environment_and_folder(policy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The file is found by argument, then CASCADE_POLICIES, then ./policies.yaml, then the packaged default."""
     assert cascade.run("hi", policy_file=policy_file).text == "hello"

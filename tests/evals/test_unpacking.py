@@ -15,6 +15,7 @@ from cascade.util import bounded_read
 from cascade.util.bounded_read import UnreadableFileError, read_document, read_lines
 from evals.common import parquet_reader
 from evals.importers.command import FORMATS
+from tests.workers import warm_python
 
 MEMORY_BYTES = 2 << 30
 UNPACKED_BYTES = 3 << 30
@@ -45,7 +46,7 @@ class LimitedProcess:
     def __init__(self) -> None:
         command = [sys.executable, "-c", SERVER.format(limit=MEMORY_BYTES)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
+        self._process = warm_python.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=ENVIRONMENT)
 
     def run(self, code: str, *argv: object) -> tuple[int, str]:
         """Runs code that defines ``main`` with the arguments; its exit status and output."""
@@ -154,14 +155,13 @@ def test_a_csv_row_over_many_lines(limited: LimitedProcess, tmp_path: Path) -> N
     line = "x" * 1_000_000 + "\n"
     with open(path, "w", encoding="utf-8") as file:
         file.write("prompt,more\n")
-        for _ in range(3):
-            file.write(f'"{line * 30}","{line}"\n')
+        file.write(f'"{line * 40}","{line}"\n')
         file.write(f'"{line * 40}","{line * 40}"\n')
     status, output = limited.run("from evals.record.command import main", path, "--out", tmp_path / "out.jsonl")
     assert status == 2, output
     assert "the row is larger than 64 MB" in output
     number = int(output.partition("rows.csv:")[2].partition(":")[0])
-    assert 3 * 31 < number < 3 * 33 + 70
+    assert 41 + 64 < number < 43 + 70
 
 
 def test_a_member_of_an_archive(limited: LimitedProcess, tmp_path: Path) -> None:

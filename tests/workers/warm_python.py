@@ -5,6 +5,9 @@ signals and exit status, but where its imports are not what is tested: half a se
 ``[sys.executable, "-m", module, ...]`` and ``[sys.executable, "-c", code, ...]`` are forked. Any other command, an
 environment with other PYTHON variables, and any system but Linux start a new interpreter as ever.
 
+A command that starts gateways (``--workers``, or the variable for it; ``--serve``) has such a server of its own, which
+forks them.
+
 The server forks twice, and its child ends: Linux hands the orphan to the nearest ancestor that asks for orphans
 (``PR_SET_CHILD_SUBREAPER``), which is the tests' process. So that process waits for it as for any child of its own.
 """
@@ -32,10 +35,11 @@ ROOT = Path(__file__).parents[2]
 # What commands and the programs in tests import.
 MODULES = (
     "aiohttp", "anthropic.resources.messages", "cascade.commands.ask", "cascade.commands.check",
-    "cascade.commands.serve", "cascade.default_client", "cascade.gateway.app", "cascade.gateway.serve.server",
-    "cascade.gateway.serve.supervisor", "cascade.journal.postgres", "cascade.journal.read.commands",
+    "cascade.commands.serve", "cascade.default_client", "cascade.gateway.app", "cascade.gateway.schemas.process",
+    "cascade.gateway.serve.server", "cascade.gateway.serve.supervisor", "cascade.journal.postgres",
+    "cascade.journal.read.commands",
     "cascade.journal.sqlite", "cascade.models.anthropic", "cascade.models.http", "cascade.models.openai",
-    "evals.grade.command", "evals.record.command", "evals.replay.command", "httpx2", "jsonschema",
+    "evals.grade.command", "evals.record.command", "evals.recording.command", "evals.replay.command", "httpx2", "jsonschema",
     "openai.resources.chat", "openai.resources.responses", "prometheus_client.multiprocess", "psycopg", "uvicorn",
     "uvloop",
 )  # fmt: skip
@@ -98,6 +102,7 @@ class Popen(subprocess.Popen[Any]):
             "environment": variables,
             "descriptors": [0, 1, 2, *pass_fds],
             "own_session": options[5],
+            "forks_gateways": not {"--workers", "--serve"}.isdisjoint(words) or bool(variables.get("CASCADE_WORKERS")),
         }
         self.pid = _server().start(request, [*theirs, *pass_fds])
         self._child_created = True
@@ -159,6 +164,13 @@ class _Server:
         self._process.wait()
 
 
+class _OwnServer(_Server):
+    """The same for a process that was itself forked: its own fork, which has run none of its program yet."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._lock, self._socket = threading.Lock(), connection
+
+
 _server = cache(_Server)
 
 
@@ -169,11 +181,7 @@ def _adopt_orphans(on: bool) -> None:
 
 
 def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """Forks a process for each request until the tests end. Returns in each, with its request and its descriptors."""
-    for name in MODULES:
-        __import__(name)
-    gc.collect()
-    gc.freeze()  # else a collection would touch, and so copy, every page that a fork shares
+    """Forks a process for each request until the other end closes. Returns in each, with its request and its descriptors."""
     while True:
         head, received, _, _ = socket.recv_fds(connection, _LENGTH.size, 32)
         if not head:
@@ -184,6 +192,7 @@ def _serve(connection: socket.socket) -> tuple[dict[str, Any], list[int]]:
         if between == 0:
             child = os.fork()
             if child == 0:
+                connection.close()  # its number may be another descriptor's from here on
                 return request, received
             os.write(writing, _LENGTH.pack(child))
             os._exit(0)
@@ -215,6 +224,24 @@ def _become(request: dict[str, Any], received: list[int]) -> None:
     values.ValueClass = values.get_value_class()
 
 
+def _fork_own_server() -> socket.socket | None:
+    """Forks a server for what this process will start. Returns its connection in the server, None in this process."""
+    global _server
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):  # this process's own streams end with it
+            os.dup2(nothing, stream)
+        os.close(nothing)
+        return theirs
+    theirs.close()
+    own = _OwnServer(ours)
+    _server = lambda: own  # noqa: E731
+    subprocess.Popen = Popen  # type: ignore[misc]
+    return None
+
+
 def _run(words: list[str]) -> None:
     """Runs what the interpreter's arguments name."""
     option, program, *arguments = words
@@ -224,6 +251,7 @@ def _run(words: list[str]) -> None:
         warnings.simplefilter("ignore")
     sys.argv = [option, *arguments]
     if option == "-m":
+        sys.modules.pop(program, None)
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -250,8 +278,15 @@ def main() -> None:
             os._exit(status)
 
     atexit.register(skip_teardown)  # what is registered first runs last
-    request, received = _serve(socket.socket(fileno=int(sys.argv[1])))
-    _become(request, received)
+    for name in MODULES:
+        __import__(name)
+    gc.collect()
+    gc.freeze()  # else a collection would touch, and so copy, every page that a fork shares
+    connection: socket.socket | None = socket.socket(fileno=int(sys.argv[1]))
+    while connection is not None:
+        request, received = _serve(connection)
+        _become(request, received)
+        connection = _fork_own_server() if request["forks_gateways"] else None
     try:
         _run(request["words"])
     except BaseException as error:

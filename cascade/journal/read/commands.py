@@ -15,7 +15,7 @@ from cascade.errors import JournalError, PolicyError, RunNotFoundError
 from cascade.journal.open_store import open_store
 from cascade.journal.store import Filter, SqlStore
 from cascade.util.atomic_write import replacing
-from cascade.util.counted import counted
+from cascade.util.messages import counted
 from cascade.util.own_command import own_command
 from cascade.util.spans import span_seconds
 

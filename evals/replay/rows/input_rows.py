@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cascade.policy.schema import JudgeRule
-from cascade.util.counted import counted
+from cascade.util.messages import counted
 from evals.common.judge_spec import JudgeSpecError, judge_rule
 from evals.recording import Example
 

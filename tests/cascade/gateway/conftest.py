@@ -1,6 +1,7 @@
 """A gateway as it is in service: the real server on a port of its own, in a thread of its own."""
 
 import asyncio
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,11 +17,13 @@ import pytest
 import uvicorn.server
 from prometheus_client import CollectorRegistry
 
+import cascade.gateway.schemas.pool
 from cascade.gateway.serve.server import make_server
 from cascade.gateway.state import Gateway
 from cascade.policy import load
 from cascade.policy.schema import PolicyFile
 from tests.wire_server import WireServer
+from tests.workers import warm_python
 
 POLICIES = """
 models:
@@ -52,6 +55,9 @@ async def doze(seconds: float) -> None:
 
 # uvicorn looks every 0.1 s whether it is to stop, and then waits for as long: hundreds of gateways would wait for minutes.
 uvicorn.server.asyncio = SimpleNamespace(**{**vars(asyncio), "sleep": doze})
+
+# A schema that takes too long costs its process, and the next one would import everything anew.
+cascade.gateway.schemas.pool.subprocess = SimpleNamespace(**{**vars(subprocess), "Popen": warm_python.Popen})
 
 
 @dataclass

@@ -236,7 +236,7 @@ def test_what_another_client_sees(tmp_path: Path, count: int, family: list[Hosti
 
 def test_several_at_once_do_not_hold_others(serve: Serve, family: list[Hostile], monkeypatch: pytest.MonkeyPatch) -> None:
     """While six clients send schemas that never end, another one is answered, whatever time a schema may take."""
-    monkeypatch.setattr("cascade.gateway.state.SchemaPool", partial(SchemaPool, limit_s=0.5))
+    monkeypatch.setattr("cascade.gateway.state.SchemaPool", partial(SchemaPool, limit_s=0.25))
     running = serve(POLICIES)
     running.chat()
     gc.freeze()

@@ -263,7 +263,7 @@ async def test_full_says_when_the_record_was_not_kept(url: str, monkeypatch: pyt
         await c.arun("hi")
     assert caught.value.result is not None
     assert caught.value.result.text == "42"
-    with pytest.raises(JournalError, match="1 records could not be written"):
+    with pytest.raises(JournalError, match="1 record could not be written"):
         c._journal._writer.close(0.1)  # type: ignore[union-attr]
 
 

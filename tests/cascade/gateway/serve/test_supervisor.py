@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from cascade.gateway.auth.key_file import KeyFile
 from cascade.gateway.serve.accept import ConnectionCounts
 from tests.cascade.gateway.serve.test_server import ROOT, process
 from tests.cascade.gateway.test_health import value
+from tests.workers import warm_python
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds the workers in /proc")
 
@@ -41,9 +41,10 @@ def policies(tmp_path: Path) -> Path:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started and that live."""
-    with suppress(FileNotFoundError):
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The workers that a process has started and that live: each has a session of its own."""
+    with suppress(FileNotFoundError, ProcessLookupError):
+        started = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return [child for child in started if os.getsid(child) == child]
     return []
 
 
@@ -291,7 +292,7 @@ def test_a_gateway_whose_workers_cannot_start_ends(policies: Path, tmp_path: Pat
     """With status 2, and a line that says so."""
     command = [sys.executable, "-m", "cascade", "serve", "--policy-file", str(policies), "--port", "0", "--workers", "2"]
     broken = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nowhere" / "nothing")}
-    done = subprocess.run(command, cwd=ROOT, env=broken, capture_output=True, text=True, timeout=60)
+    done = warm_python.run(command, cwd=ROOT, env=broken, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "a worker did not start" in done.stderr
 
