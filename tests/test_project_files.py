@@ -1,6 +1,7 @@
 """The files around the code: CI calls targets that exist, hooks call programs that are installed, versions agree."""
 
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -92,3 +93,13 @@ def test_versions_agree() -> None:
     import cascade
 
     assert PROJECT["project"]["version"] == cascade.__version__
+
+
+def test_only_known_files_lie_at_the_top() -> None:
+    """A database or a policy that somebody's trial left there would be shipped with the rest."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if tracked.returncode:
+        pytest.skip("not a git checkout")
+    files = {path for path in tracked.stdout.split() if "/" not in path and not path.startswith(".")}
+    words = {"CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md"}
+    assert files <= words | {"Dockerfile", "Makefile", "mkdocs.yml", "policies.yaml", "pyproject.toml"}

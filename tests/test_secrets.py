@@ -197,14 +197,6 @@ def server() -> Iterator[WireServer]:
         yield running
 
 
-@pytest.fixture(scope="module", autouse=True)
-def sources_stay_as_they_are() -> Iterator[None]:
-    """No file of Python changes here, so tracebacks need not ask for the size and time of each one again and again."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("linecache.checkcache", lambda filename=None: None)
-        yield
-
-
 BOTH = pytest.mark.parametrize("kind", [OpenAIModel, AnthropicModel], ids=["openai", "anthropic"])
 
 
